@@ -15,8 +15,9 @@ from ...pixels.dilation import largest_around
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes, strange_beside_arms
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
-from .fill_head import trusted_hair, trusted_sides
+from .fill_head import SideSkin, trusted_hair, trusted_sides
 from .fill_limbs import (
+    Arms,
     bare_arms_on_clothes,
     cloth_colour,
     clothes_on_bare_arms,
@@ -76,7 +77,8 @@ def lift_portrait(
     Returns the atlas (3, A, A), filled everywhere, and visibility (1, A, A) in [0, 1] of texels really seen (symmetric
     and template colours count as unseen)."""
     lifter = lifter if lifter is not None else Lifter(body, size)
-    return _lift(body, lifter, PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust()))[:2]
+    view = PortraitView(body, image, mask, posed, world_to_camera, intrinsics, trust or Trust())
+    return _lift(body, lifter, view)[:2]
 
 
 def lift_unlit(
@@ -110,6 +112,7 @@ def lift_unlit(
 
 
 def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return atlas, visibility and own view (None for a fit that may be off by some pixels), as in `Lifted`."""
     trust = view.trust
     kinds = (lifter.limbs, lifter.hands, lifter.head)
     inner = torch.where(lifter.templated, lifter.part, -1)
@@ -129,26 +132,8 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     there = body.mirror[lifter.corners]
     mirrored, seen_there = view.sample(there, lifter.weight, *kinds)
     if trust.registered:
-        place = (lifter.weight, lifter.dressed, lifter.shoulders)
-        beside, beside_there = (view.beside_arms(corners, *place) for corners in (lifter.corners, there))
-        cloth = cloth_colour(lifter, colour, photo, beside)
-        photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
-        seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
-        trunk, trunk_there = (
-            view.beside_trunk(corners, lifter.weight, lifter.limbs) for corners in (lifter.corners, there)
-        )
-        arms = seen_arms(lifter, colour, photo, skin, trunk)
-        photo = trusted_skin(lifter, arms, colour, photo * ~clothes_on_bare_arms(lifter, arms, colour, trunk))
-        photo = trusted_sleeves(lifter, arms, colour, photo)
-        seen_there = trusted_skin(lifter, arms, mirrored, seen_there)
-        seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored, trunk_there)
-        seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
-        photo, seen_there = trusted_hair(lifter, colour, photo, skin), trusted_hair(lifter, mirrored, seen_there, skin)
-        facing = view.place(lifter.corners[lifter.side_skin], lifter.weight[lifter.side_skin])[1]
-        photo, seen_there, sides = trusted_sides(
-            lifter, body.n_vertices, colour, mirrored, photo, seen_there, facing, skin
-        )
-        mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
+        known = _believed(body, lifter, view, colour, photo, mirrored, seen_there, skin)
+        photo, mirrored, seen_there, cloth, arms, sides = known
     other = seen_there * (1 - photo) * (trust.hands | ~lifter.hands) * (lids == 0) * ~lifter.templated
     confidence = photo + other
     filled = (colour * photo[:, None] + mirrored * other[:, None]) / confidence.clamp_min(1e-4)[:, None]
@@ -159,12 +144,24 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
         bare = skin.expand(int(lifter.hands.sum()), 3)
         drawn = marked(bare, lifter.hand_tint[lifter.hands], lifter.palm[lifter.hands]) if trust.registered else bare
         filled[lifter.hands], confidence[lifter.hands] = drawn, 1.0
-    known = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
+    given = (lifter, body.n_vertices, colour, photo, filled, confidence, skin)
     if not trust.registered:
-        return *to_atlas(lifter, *plain_priors(*known), photo), None
+        return *to_atlas(lifter, *plain_priors(*given), photo), None
     picture = cloth_of(view, lifter, cloth, skin, outer_clothes(lifter, colour, photo))
     draw = None if picture is None else partial(drawn_clothes, view, lifter, picture)
-    filled, confidence = registered_priors(*known, draw, arms, sides)
+    filled, confidence = registered_priors(*given, draw, arms, sides)
+    return _crisp(lifter, view, (filled, confidence, photo, colour))
+
+
+def _crisp(
+    lifter: Lifter, view: PortraitView, texels: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay texels into an atlas as crisp as the photograph -> atlas, visibility and own view, as in `Lifted`.
+
+    view: the portrait.
+    texels: filled colours (N, 3), how far they are known (N,), how far the portrait shows them (N,), and the colours
+        (N, 3) that it shows."""
+    filled, confidence, photo, colour = texels
     atlas, visibility = to_atlas(lifter, filled, confidence, photo)
     crisp = torch.zeros_like(visibility).flatten().index_copy(0, lifter.texel, lifter.dressed.to(visibility))
     crisp = torch.maximum(visibility, crisp.view_as(visibility))  # drawn clothes are looked up twice, too
@@ -173,6 +170,59 @@ def _lift(body: HalfBody, lifter: Lifter, view: PortraitView) -> tuple[Tensor, T
     own, told = to_atlas(lifter, torch.lerp(filled, colour, shown[:, None]), confidence, shown)
     own = torch.cat([sharpened(own, torch.maximum(crisp, told), fineness), told])
     return sharpened(atlas, crisp, fineness), visibility, _below_the_head(lifter, own)
+
+
+class _Believed(NamedTuple):
+    """The part of a registered portrait that is believed, for N texels.
+
+    photo: (N,) in [0, 1], how far the portrait shows the texel.
+    mirrored: (N, 3) colours at the mirrored points, in this side's light.
+    seen_there: (N,) in [0, 1], how far it shows those.
+    cloth: (3,) usual colour of the clothes, None where they are not visible.
+    arms: colours of sleeves and skin; sides: the skin expected at the sides of the head."""
+
+    photo: Tensor
+    mirrored: Tensor
+    seen_there: Tensor
+    cloth: Tensor | None
+    arms: Arms
+    sides: SideSkin | None
+
+
+def _believed(
+    body: HalfBody,
+    lifter: Lifter,
+    view: PortraitView,
+    colour: Tensor,
+    photo: Tensor,
+    mirrored: Tensor,
+    seen_there: Tensor,
+    skin: Tensor,
+) -> _Believed:
+    """Give up texels that show another material than theirs: an arm on clothes, cloth between fingers, hair on skin.
+
+    colour, photo: (N, 3) and (N,) of the portrait at the texels; mirrored, seen_there: at their mirrored points; skin:
+        (3,) colour of the face."""
+    there = body.mirror[lifter.corners]
+    place = (lifter.weight, lifter.dressed, lifter.shoulders)
+    beside, beside_there = (view.beside_arms(corners, *place) for corners in (lifter.corners, there))
+    cloth = cloth_colour(lifter, colour, photo, beside)
+    photo = photo * ~bare_arms_on_clothes(lifter, colour, cloth, skin, beside)
+    seen_there = seen_there * ~bare_arms_on_clothes(lifter, mirrored, cloth, skin, beside_there)
+    trunk, trunk_there = (view.beside_trunk(where, lifter.weight, lifter.limbs) for where in (lifter.corners, there))
+    arms = seen_arms(lifter, colour, photo, skin, trunk)
+    photo = trusted_skin(lifter, arms, colour, photo * ~clothes_on_bare_arms(lifter, arms, colour, trunk))
+    photo = trusted_sleeves(lifter, arms, colour, photo)
+    seen_there = trusted_sleeves(lifter, arms, mirrored, trusted_skin(lifter, arms, mirrored, seen_there))
+    seen_there = seen_there * ~clothes_on_bare_arms(lifter, arms, mirrored, trunk_there)
+    seen_there = seen_there * ~(lifter.dressed & view.outside(lifter.corners, lifter.weight))
+    photo, seen_there = trusted_hair(lifter, colour, photo, skin), trusted_hair(lifter, mirrored, seen_there, skin)
+    facing = view.place(lifter.corners[lifter.side_skin], lifter.weight[lifter.side_skin])[1]
+    photo, seen_there, sides = trusted_sides(
+        lifter, body.n_vertices, colour, mirrored, photo, seen_there, facing, skin
+    )
+    mirrored = levelled(lifter, colour, mirrored, photo * seen_there * ~lifter.templated)
+    return _Believed(photo, mirrored, seen_there, cloth, arms, sides)
 
 
 def _below_the_head(lifter: Lifter, atlas: Tensor) -> Tensor:
