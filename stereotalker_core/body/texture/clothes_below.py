@@ -1,9 +1,9 @@
 """The continuation of a picture of clothes below its lower edge: the coat closes, the tie hangs down, cloth folds.
 
 The outermost cloth, without collars, hair or jewellery, is synthesised from patches of itself: a pattern by quilting
-(quilting.py), plain cloth by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) is continued column
-by column, while the two sides of the coat close over it along the directions of their edges; below the point where they
-meet they overlap, with a button."""
+(pixels/quilting.py), plain cloth by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) is
+continued column by column, while the two sides of the coat close over it along the directions of their edges; below
+the point where they meet they overlap, with a button."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ...pixels.inpaint import complete
 from ...pixels.inpaint_places import push_pull
 from ...pixels.means import mean_around, share_near
-from .quilting import quilt
+from ...pixels.quilting import quilt
 
 DEPTH = 0.45  # m that the clothes go on
 _EDGE = 0.010  # m at the edge whose mean is the colour of a column

@@ -1,9 +1,10 @@
 """The bake: unseen parts of a person's texture are generated once and stored in the identity's atlas, then played.
 
-The rig's views of the atlas are denoised together (`BakeNetwork`); the difference to the previous texture is projected
-back to the atlas, where every texel takes it from the views that show it best, and added where the portrait did not
-show the texel. What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill, in photographs all
-but the back of the clothes: cuffs, ties and hairlines are others there than synthetic people's."""
+The rig's views of the atlas are denoised together (`BakeNetwork`); the difference to the previous texture is
+projected back to the atlas, where every texel takes it from the views that show it best, and added where the portrait
+did not show the texel. There clothes and hair get the grain of the seen ones, because the network predicts means.
+What it showed stays bitwise unchanged. Eyes, teeth, mouth and lids keep their fill, in photographs all but the back
+of the clothes: cuffs, ties and hairlines are others there than synthetic people's."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...body.model import HalfBody
+from ...body.texture.grain import textured
 from ...body.texture.rig import FITS, RIG_ATLAS, Rig
+from ...body.texture.texels import ATLAS, Lifter, usual_lifter
 from ...checkpoint import NANO, load
 from ...options import check_limits, option
 from ...precision import rendering_precision
@@ -33,7 +36,7 @@ class BakeOptions:
     """The settings of a bake; the factors view_strength and mask_strength are on the output of the experts."""
 
     strength: float = option(
-        0.8, 0, 1, "How much of what the network draws is used where the portrait shows nothing; 0 = the plain fill.",
+        1.0, 0, 1, "How much of what the network draws is used where the portrait shows nothing; 0 = the plain fill.",
         step=0.05,
     )  # fmt: skip
     steps: int = option(1, 1, 50, "Denoising steps of the bake; more are no sharper with the embedded network.")
@@ -82,13 +85,17 @@ def bake(
     fit = FITS.index("registered" if photographed else "true")
     drawn = sample(network, rig, pictures[..., :3], pictures[..., 3:], options.seed, options.steps, experts, fit)
     change = (drawn - pictures[..., :3])[0]
+    where = torch.ones_like(change)
     if photographed:
-        at_back = (rig.normal[:, 1:2] / _BACK).clamp(0, 1) * _ramp(rig.position[:, 2:], _NECK)
-        change = change * at_back * _ramp(rig.position[:, :1].abs(), _TRUNK)
-    change = rig.to_atlas(change)
-    change = F.interpolate(change[None], atlas.shape[-2:], mode="bilinear", align_corners=False)[0]
-    unseen = (1 - visibility / _SHOWN).clamp(0, 1)
-    baked = torch.where(unseen > 0, (atlas + options.strength * unseen * change).clamp(-1, 1), atlas)
+        where = where * (rig.normal[:, 1:2] / _BACK).clamp(0, 1) * _ramp(rig.position[:, 2:], _NECK)
+        where = where * _ramp(rig.position[:, :1].abs(), _TRUNK)
+    both = torch.stack([rig.to_atlas(change * where), rig.to_atlas(where)])
+    change, where = F.interpolate(both, atlas.shape[-2:], mode="bilinear", align_corners=False)
+    share = options.strength * (1 - visibility / _SHOWN).clamp(0, 1)
+    baked = torch.where(share > 0, (atlas + share * change).clamp(-1, 1), atlas)
+    here, size = body.mean.device, atlas.shape[-1]
+    lifter = usual_lifter(body, str(here)) if size == ATLAS else Lifter(body, size)
+    baked = textured(body, lifter, *(x.to(here) for x in (baked, visibility, share * where[:1])), photographed)
     return replace(plain, atlas=baked.to(plain.atlas), baked=float(options.strength), unbaked=plain.atlas)
 
 

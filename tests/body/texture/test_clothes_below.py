@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from stereotalker_core.body.texture.clothes_below import continued, evened
-from stereotalker_core.body.texture.quilting import quilt
+from stereotalker_core.pixels.quilting import quilt
 
 METRE = 400.0  # px
 
