@@ -49,7 +49,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     bake = parser.add_argument_group(BAKE, "pixels that the portrait never showed, of held-out synthetic people")
     bake.add_argument("--bake-model", metavar="F", help="a file of `train bake`; default: the embedded one")
     bake.add_argument("--bake-steps", metavar="N,N", help="numbers of denoising steps to compare")
-    flags.number(bake, "--bake-strength", BakeOptions, "strength", help="0..1, default 0.8")
+    flags.number(bake, "--bake-strength", BakeOptions, "strength", help=f"0..1, default {BakeOptions.strength:g}")
     bake.add_argument("--no-networks", action="store_true", help="do not draw with the networks of every frame")
     rig = "a folder of `synth bake` with another seed than the training's: measure on pixels of the rig, no frames"
     bake.add_argument("--rig", metavar="D", help=rig)
