@@ -16,7 +16,7 @@ from .fill import skin_colour
 from .fill_limbs import outer_clothes
 from .texels import Lifter
 
-_CRISP = 1.25  # of what the blur takes away
+_CRISP = 1.4  # of what the blur takes away
 _EDGE_CLOTH, _EDGE_HEAD = 1, 4  # texels of the blur by whose difference edges are sharpened; a head's are finer
 _CLOTH, _HAIR = (2, 12), (4, 24)  # texels of the blur that leaves no grain, and of the squares in which it is laid
 _SEEN = 0.9  # visibility of texels that lend their grain
