@@ -35,7 +35,7 @@ from ...video.writing.join import Part
 from ...video.writing.writer import VideoWriter, check_output
 from . import baking, flags, outputs
 from .inputs import parse_background, parse_orbit, parse_size, read_keypoints, read_transcript
-from .measure import give_memory_back, peak_memory_mb, trimmed
+from .measure import give_memory_back, peak_memory_mb, share_arenas, trimmed
 from .outputs import Target
 from .progress import ProgressLine, held_warnings
 from .speech import hands_argument, sound_of, speech_arguments, speech_options, view_hands
@@ -144,6 +144,7 @@ def device(args: argparse.Namespace) -> str:
 
 def run_talk(args: argparse.Namespace) -> int:
     """Make the clip, print its path, and return the exit status."""
+    share_arenas()
     report = make_clip(args, Workshop(), ProgressLine(enabled=not args.quiet))
     print(report["out"] if report["frames"] else f"nothing to do for shard {args.shard}: the clip is too short")
     return 0 if report["complete"] else 130
