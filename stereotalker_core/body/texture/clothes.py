@@ -29,9 +29,9 @@ _FACING = (0.05, 0.30)  # cosine to the camera between which a picture of the fr
 _BUMP = 4  # texels around one whose facing counts for it
 _DRAWN = 0.6  # confidence of what is drawn so
 _SAMPLES = 64  # pixels of clothes that stand for their colours
-_STRANGE = 1.6  # steps from all of them from which a colour is not theirs
+_STRANGE = 2.5  # steps from all of them from which a colour is not theirs
 _NO_SKIN = 1.6  # steps from skin from which the outermost clothes are told from it
-_MOST_STRANGE = 0.35  # share of the clothes beside arms
+_MOST_STRANGE = 0.25  # share of the clothes beside arms
 _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of the cloth a sleeve of it has
 
 
