@@ -14,13 +14,13 @@ _SKIN_STEP, _SKIN_STEP_LIT = 0.022, (0.40, 0.60)
 _BLACK = 0.004  # light that a dark colour counts as having besides: black has no hue
 _SKIN_HUE, _SKIN_LIT = 0.14, (0.35, 3.0)  # chromaticity and brightness within which skin is still the same skin
 _CONTRAST = 0.3  # distance of cloth and skin from which one is not taken for the other in any light
-_TOLD = 1.6  # steps between cloth and skin from which they can be told apart: rose cloth is skin in some light
+TOLD = 1.6  # steps between cloth and skin from which they can be told apart: rose cloth is skin in some light
 
 
 def skin_like(colour: Tensor, cloth: Tensor, skin: Tensor) -> Tensor:
     """Return (N,) bool: whether colours (N, 3) are closer to a skin colour (3,), in some light, than to a cloth colour
     (3,)."""
-    if float((cloth - skin).norm()) < _CONTRAST or float(unlike(cloth[None], skin)) < _TOLD:
+    if float((cloth - skin).norm()) < _CONTRAST or float(unlike(cloth[None], skin)) < TOLD:
         return torch.zeros_like(colour[:, 0], dtype=torch.bool)
     nearer = (colour - skin).square().sum(1) < (colour - cloth).square().sum(1)
     at = nearer.nonzero().squeeze(1)  # few of a clothed trunk
@@ -60,7 +60,12 @@ def believed(
     """Return (S,) in [0, 1]: how far colours (S, 3) agree with expected ones (S or 1, 3).
 
     colour, expected: the colours; limit: () or (S,) steps at which it is a half; lit: as in `skin_steps`."""
-    return 1 / (1 + (skin_steps(colour, expected, lit) / limit) ** 4)
+    return belief(skin_steps(colour, expected, lit), limit)
+
+
+def belief(steps: Tensor, limit: float | Tensor) -> Tensor:
+    """Return in [0, 1] how far a colour is believed that is so many steps off; a half at `limit` steps."""
+    return 1 / (1 + (steps / limit) ** 4)
 
 
 def same_hue(one: Tensor, other: Tensor) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
-from ...pixels.materials import skin_like, unlike
+from ...pixels.materials import TOLD, skin_like, unlike
 from ...pixels.means import mean_around, share_near
 from .clothes_below import continued, evened
 from .light import relit, shade
@@ -30,7 +30,6 @@ _BUMP = 4  # texels around one whose facing counts for it
 _DRAWN = 0.6  # confidence of what is drawn so
 _SAMPLES = 64  # pixels of clothes that stand for their colours
 _STRANGE = 2.5  # steps from all of them from which a colour is not theirs
-_NO_SKIN = 1.6  # steps from skin from which the outermost clothes are told from it
 _MOST_STRANGE = 0.25  # share of the clothes beside arms
 _CLOTH_NEAR, _CLOTH_SHARE = 0.35, 0.1  # distance of colours of which share of the cloth a sleeve of it has
 
@@ -67,7 +66,7 @@ def cloth_of(
     known = torch.isin(view.maps[3].long(), parts) & (view.maps[[1, 2, 4]] > 0.5).all(0)
     colours = view.image.flatten(1).T
     bare = skin_like(colours, cloth, skin)
-    if outer is not None and float(unlike(outer[None], skin)) > _NO_SKIN:
+    if outer is not None and float(unlike(outer[None], skin)) > TOLD:
         bare &= unlike(colours, skin) < unlike(colours, outer)
     known &= ~_bare(view, lifter, bare.view_as(known))
     rows, columns = known.any(1).nonzero().squeeze(1), known.any(0).nonzero().squeeze(1)

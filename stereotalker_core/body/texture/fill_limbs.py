@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...pixels.materials import believed, same_hue, skin_like, unlike
+from ...pixels.materials import belief, believed, same_hue, skin_like, unlike
 from ...pixels.means import lent
 from ..rasterize import at_points
 from .texels import Lifter, vertex_sums
@@ -130,7 +130,7 @@ def trusted_sleeves(lifter: Lifter, arms: Arms, colour: Tensor, seen: Tensor) ->
         at = (sleeve & (seen > 0)).nonzero().squeeze(1)
         steps = unlike(colour.index_select(0, at), arm.sleeve)
         if len(at) and float((steps < _SLEEVE_STEPS).float().mean()) > _PLAIN:
-            seen = seen.index_copy(0, at, seen[at] / (1 + (steps / _SLEEVE_STEPS) ** 4))
+            seen = seen.index_copy(0, at, seen[at] * belief(steps, _SLEEVE_STEPS))
     return seen
 
 

@@ -132,20 +132,20 @@ class Surface:
         cameras: Cameras,
         into: Guides,
         shadow: Tensor | None = None,
-        drawn: Sequence[Tensor] | None = None,
+        drawn: Sequence[Tensor | None] | None = None,
     ) -> None:
         """Draw T posed bodies seen by T cameras, filling the maps of `into`.
 
         compiled: the compiled functions; normals: (T, V, 3) of the vertices, unit vectors; shadow: (T, W) factors on
             the linear brightness of the finer mesh's, None for 1; drawn: the texture (1, 4, h, w) of each frame, None
-            for the person's.
+            (also for one frame) for the person's.
         """
         vertices = posed.vertices.detach().contiguous().numpy()
         whole = np.ones((1, vertices.shape[1] + len(self.ends)), np.float32)
         shadows = np.broadcast_to(whole, (len(vertices), whole.shape[1])) if shadow is None else array(shadow)
         outward, matrices = array(normals), cameras.world_to_camera.contiguous().numpy()
         intrinsics = cameras.intrinsics.contiguous().numpy()
-        textures = [self.texture] * len(vertices) if drawn is None else [_in_rows(x) for x in drawn]
+        textures = [self.texture if x is None else _in_rows(x) for x in drawn or [None] * len(vertices)]
         maps = [x.numpy() for x in (into.normal, into.part, into.depth, into.lift, into.visibility)]
 
         def one(i: int) -> None:

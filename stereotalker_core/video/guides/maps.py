@@ -106,7 +106,7 @@ def render_guides(
                 shadow = torch.lerp(shadow, torch.ones_like(shadow), near[frames, None])
             shadow = skin.mesh.means(shadow)
         drawn = None
-        if near is not None and skin.own_view is not None and bool((near[frames] > 0).any()):
+        if near is not None and skin.own_view is not None:
             drawn = textures(skin.texture, skin.own_view, near[frames])
         compiled = loops(skin.texture.device) if skin.surface else None
         if skin.surface and compiled:
@@ -128,13 +128,13 @@ def _render(
     skin: Skin,
     into: Guides,
     shadow: Tensor | None,
-    drawn: list[Tensor] | None = None,
+    drawn: Sequence[Tensor | None] | None,
 ) -> None:
     """Draw T posed bodies by tensor operations on any device, filling the maps of `into`, as `compiled.draw_frame`
     does.
 
     normals: (T, V, 3) of their vertices; shadow: (T, W) factors on the brightness of the finer mesh's, None for 1;
-        drawn: the texture of each frame, None for the skin's."""
+        drawn: the texture of each frame, None for the skin's, as a frame's None."""
     scale = cameras.intrinsics.new_tensor([SAMPLES, SAMPLES, 1.0])[:, None]
     vertices, normals = skin.mesh.points(posed.vertices, normals)
     points = project(vertices, cameras.world_to_camera, cameras.intrinsics * scale)
@@ -142,7 +142,8 @@ def _render(
     for i in range(len(points)):
         mesh, size = skin.mesh, cameras.size
         found = rasterize_samples(points[i], mesh.triangles, attributes[i], mesh.uv_corners, size, SAMPLES)
-        _shade(found, skin if drawn is None else replace(skin, texture=drawn[i]), into[i : i + 1])
+        own = drawn[i] if drawn else None
+        _shade(found, skin if own is None else replace(skin, texture=own), into[i : i + 1])
 
 
 def _attributes(skin: Skin, normals: Tensor, axes: Tensor, shadow: Tensor | None) -> Tensor:

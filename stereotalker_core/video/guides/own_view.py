@@ -29,12 +29,12 @@ def nearness(identity: Identity, motion: Motion, cameras: Cameras) -> Tensor:
     return _fade(turned, _POSE) * _fade(seen_from, _VIEW)
 
 
-def textures(texture: Tensor, own: Tensor, near: Tensor) -> list[Tensor]:
-    """Return the texture (1, 4, A, A) of each of T frames; frames far from the own pose share the first.
+def textures(texture: Tensor, own: Tensor, near: Tensor) -> list[Tensor | None]:
+    """Return the texture (1, 4, A, A) of each of T frames, None for frames far from the own pose, which keep theirs.
 
     texture: (1, 4, A, A) colour and visibility; own: (4, h, w) as in `Identity.own_view`; near: (T,), from `nearness`.
     """
-    return [texture if not weight else _mixed(texture, own, weight) for weight in near.tolist()]
+    return [_mixed(texture, own, weight) if weight else None for weight in near.tolist()]
 
 
 def _mixed(texture: Tensor, own: Tensor, weight: float) -> Tensor:

@@ -10,6 +10,7 @@ from stereotalker_core.body.texture.fill_limbs import (
     limb_colours,
     seen_arms,
     trusted_skin,
+    trusted_sleeves,
 )
 from stereotalker_core.body.texture.texels import usual_lifter
 from stereotalker_core.pixels.materials import skin_like
@@ -67,6 +68,24 @@ def test_the_dark_between_fingers_and_the_cloth_behind_them_are_no_skin():
     assert float(after[rest].min()) > 0.95
     sleeved = arms._replace(end=dict.fromkeys((True, False), 60))
     assert torch.equal(trusted_skin(lifter, sleeved, colour, photo)[~lifter.hands], photo[~lifter.hands])
+
+
+def test_a_plant_on_a_plain_sleeve_is_given_up_and_a_pattern_is_believed():
+    """Upper arms in grey cloth: a tenth of their texels is green; of a checked shirt half of them are."""
+    body = HalfBody()
+    lifter = usual_lifter(body, "cpu")
+    skin, grey = torch.tensor([0.45, 0.10, -0.05]), torch.tensor([0.2, 0.2, 0.25])
+    sleeve = (lifter.limbs & ~lifter.hands).nonzero().squeeze(1)
+    photo = (lifter.limbs & ~lifter.hands).float()
+    for every, believed_from in ((10, 0.0), (2, 0.99)):
+        colour = skin.repeat(len(photo), 1)
+        colour[sleeve] = grey
+        colour[sleeve[::every]] = torch.tensor([-0.6, 0.3, -0.7])
+        arms = seen_arms(lifter, colour, photo, skin)._replace(end=dict.fromkeys((True, False), 60))
+        after = trusted_sleeves(lifter, arms, colour, photo)
+        assert believed_from <= float(after[sleeve[::every]].min()) and float(after[sleeve[1::every]].min()) > 0.99
+        if every == 10:
+            assert float(after[sleeve[::every]].max()) < 0.3
 
 
 def test_unseen_skin_of_an_arm_is_as_bright_as_the_face_and_takes_the_hands_tone_at_the_wrist():
