@@ -64,11 +64,7 @@ def cloth_of(
         return None
     parts = torch.tensor(lifter.dressed_parts, device=skin.device)
     known = torch.isin(view.maps[3].long(), parts) & (view.maps[[1, 2, 4]] > 0.5).all(0)
-    colours = view.image.flatten(1).T
-    bare = skin_like(colours, cloth, skin)
-    if outer is not None and float(unlike(outer[None], skin)) > TOLD:
-        bare &= unlike(colours, skin) < unlike(colours, outer)
-    known &= ~_bare(view, lifter, bare.view_as(known))
+    known &= ~_bare(view, lifter, _of_skin(view.image.flatten(1).T, cloth, skin, outer).view_as(known))
     rows, columns = known.any(1).nonzero().squeeze(1), known.any(0).nonzero().squeeze(1)
     if len(rows) < 8 or len(columns) < 8:
         return None
@@ -127,6 +123,17 @@ def _middle(view: PortraitView, lifter: Lifter, row: int) -> float:
         return view.columns / 2
     near = (front[:, 1] - row).abs().topk(min(50, len(front)), largest=False).indices
     return float(front[near, 0].median())
+
+
+def _of_skin(colours: Tensor, cloth: Tensor, skin: Tensor, outer: Tensor | None) -> Tensor:
+    """Return (n,) bool: whether colours (n, 3) are rather of skin than of the clothes or the outermost clothes, which
+    may have nearly its colour.
+
+    cloth, skin, outer: as in `cloth_of`."""
+    found = skin_like(colours, cloth, skin)
+    if outer is not None and float(unlike(outer[None], skin)) > TOLD:
+        found = found & (unlike(colours, skin) < unlike(colours, outer))
+    return found
 
 
 def _bare(view: PortraitView, lifter: Lifter, skin: Tensor) -> Tensor:

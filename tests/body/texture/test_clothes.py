@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from stereotalker_core.body.texture.clothes import strange_beside_arms
+from stereotalker_core.body.texture.clothes import _of_skin, strange_beside_arms
 
 FACE, TORSO, ARM = 1, 2, 3
 SKIN, SHIRT, ROOM = (torch.tensor(c)[:, None] for c in ([0.5, 0.1, -0.1], [0.9, 0.9, 0.92], [-0.4, 0.1, 0.6]))
@@ -43,3 +43,12 @@ def test_without_clothes_off_the_arms_nothing_is_told():
     view = _view()
     view.arms[:] = 1
     assert not bool(strange_beside_arms(view, LIFTER).any())
+
+
+def test_a_tan_jacket_over_a_blue_shirt_is_no_skin():
+    """Colours of a portrait: without the jacket's colour its cloth is taken for skin; a bare shoulder tells nothing."""
+    skin, shirt, tan = (torch.tensor(c) for c in ([0.12, -0.28, -0.54], [-0.33, -0.46, -0.67], [-0.04, -0.30, -0.64]))
+    colours = torch.stack([skin, tan, shirt])
+    assert _of_skin(colours, shirt, skin, None).tolist() == [True, True, False]
+    assert _of_skin(colours, shirt, skin, tan).tolist() == [True, False, False]
+    assert _of_skin(colours, shirt, skin, skin * 0.98).tolist() == [True, True, False]
