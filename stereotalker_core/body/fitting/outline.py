@@ -19,6 +19,8 @@ _WORK = 384  # px; the silhouette is compared at this size
 _POINTS = 260  # points of the outline that are compared
 _ROUNDS, _ROUNDS_ON_MESH = 7, 4  # with few points the outline has more to say
 _EVERY = 6  # mesh points, but for lids and lips, that hold the face while the outline is followed
+_LOOSER = 2.0  # times as uncertain as before are they then: as hard as before they hold the trunk, too, which turns less
+_STEPS, _STEPS_ON_MESH = 3, 6  # of a fit to one estimate of the edge
 _SHARES = (0.06, 0.03, 0.02)  # face heights; the first rounds only know about where the edge belongs
 _HAIR_DOUBT = 3.0  # times as uncertain is the outline of hair about the head below it
 _HELD = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
@@ -51,15 +53,14 @@ def outline_of(mask: Tensor, intrinsics: Tensor) -> Outline:
 
 
 def _thinned(keypoints: Keypoints) -> tuple[Keypoints, int]:
-    """Return the keypoints with a subset of the face mesh, each at a smaller sigma, and how many rounds
-    `follow_outline` then needs."""
-    names = [name for name in keypoints.names if name.startswith("mesh.")]
+    """Return the keypoints with a looser subset of the face mesh, and how many rounds `follow_outline` then needs."""
+    names = {name for name in keypoints.names if name.startswith("mesh.")}
     if not names:
         return keypoints, _ROUNDS
     dropped = {name for name in names if int(name[5:]) % _EVERY and int(name[5:]) not in _HELD}
     kept = keypoints.subset(name for name in keypoints.names if name not in dropped)
-    loose = torch.tensor([n.startswith("mesh.") and int(n[5:]) not in _HELD for n in kept.names], device=kept.xy.device)
-    return Keypoints(kept.names, kept.xy, torch.where(loose, kept.sigma / _EVERY**0.5, kept.sigma)), _ROUNDS_ON_MESH
+    factors = [_LOOSER * (1.0 if int(n[5:]) in _HELD else _EVERY**-0.5) if n in names else 1.0 for n in kept.names]
+    return Keypoints(kept.names, kept.xy, kept.sigma * kept.sigma.new_tensor(factors)), _ROUNDS_ON_MESH
 
 
 def pull_in(
@@ -119,7 +120,8 @@ def follow_outline(
         sigma = max(1.0, _SHARES[min(k, 2)] * height) * math.sqrt(max(1.0, len(keep) / 100))
         doubt = torch.where(scalp[contour.vertices[keep]] & meshed, _HAIR_DOUBT * sigma, sigma)
         pull = Pull(contour.vertices[keep], pixel / outline.factor, contour.normal[keep], doubt.to(pixel))
+        steps = (0, _STEPS_ON_MESH if meshed else _STEPS)
         fit = fit_pose(
-            body, keypoints, outline.size, start=fit, pull=pull, iterations=(0, 3), prior=prior, expression=expression
+            body, keypoints, outline.size, start=fit, pull=pull, iterations=steps, prior=prior, expression=expression
         )
     return fit
