@@ -286,7 +286,7 @@ def test_shell_prior_is_a_symmetric_basis(body):
     assert torch.allclose(prior.mean, prior.mean[body.mirror], atol=2e-5)
     gram = prior.basis.T @ prior.basis
     off = gram - torch.diag(gram.diagonal())
-    assert float(off.abs().max()) < 0.02 * float(gram.diagonal()[0])
+    assert float(off.abs().max()) < 0.05 * float(gram.diagonal()[0])  # not 0: the chest was smoothed after the PCA
     face = torch.unique(body.triangles[body.triangle_part == body.part_index["eye.L"]])
     assert float(prior.basis[face].abs().max()) < 1e-4  # nobody wears hair on the eyes
 
