@@ -15,10 +15,8 @@ from ...perception.keypoints import Keypoints
 from ..model import HalfBody, Posed
 from ..shell_prior import ShellPrior
 from .point_model import PointModel, camera_axes
-from .pose_parameters import Parameters
+from .pose_parameters import DISTANCE, Parameters
 
-DISTANCE = 2.1  # m, assumed distance of the portrait's camera
-_STALLED = 1e-4  # share of the cost that a step must save; a face mesh alone costs so much that 1e-3 hides the trunk
 _ROBUST = 3.0  # residuals beyond this many sigmas count as outliers
 _LEVEL = (("body.right_shoulder", "body.left_shoulder"), ("iris.R", "iris.L"))  # lines that are level in most pictures
 _TILTED = 0.2  # radians from which a line counts as tilted
@@ -264,7 +262,7 @@ def _minimise(problem: _Problem, x: Tensor, parameters: Parameters, active: Tens
             damping *= 5
         else:
             return x
-        stalled = stalled + 1 if current - value < _STALLED * current else 0
+        stalled = stalled + 1 if current - value < 1e-3 * current else 0
         x, r, current, damping = trial, trial_r, value, max(damping / 4, 1e-5)
         if stalled >= 2:
             break

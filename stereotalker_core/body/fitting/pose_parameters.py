@@ -11,6 +11,8 @@ from torch import Tensor
 from ...geometry.skeleton import JOINT_INDEX, N_JOINTS, NECK_SHARE, SHOULDER_SHARE
 from ..model import HalfBody
 
+DISTANCE = 2.1  # m, assumed distance of the portrait's camera from the face
+_BEHIND, _SPREAD = 0.05, 0.05  # m by which the root lies further away, and how far that varies: it tells how large people are
 _LOOSE = 1.5  # sigmas of shape and shell where an outline is followed: one, as people differ, wins over cautious points
 _TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
 _BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
@@ -32,7 +34,7 @@ class Parameters:
         self.slices: dict[str, slice] = {}
         loose = _LOOSE if n_shell else 1.0
         rows: list[tuple[int, int, float]] = []  # (row of the flat rotations, parameter, factor)
-        self._add("translation", (0, 0, 0), (30, 30, 30))
+        self._add("translation", (0, 0, DISTANCE + _BEHIND), (30, 30, _SPREAD))
         self._add_joints(rows, body, hands)
         self._add("shape", [0] * body.n_shape, [loose] * body.n_shape)
         self._add("expression", *self._expression_prior(body.expression_names, expression))
