@@ -204,6 +204,7 @@ def _initial(model: PointModel, parameters: Parameters, keypoints: Keypoints, ce
         if n.startswith(("face.", "mesh.", "iris.")) or n.endswith(("eye", "nose"))
     ]
     x = parameters.mean.clone()
+    x[parameters.slices["translation"]] = 0
     shoulders, eyes = (_tilt(keypoints, *pair) for pair in _LEVEL)
     x[parameters.slices["root"].start + 1] = shoulders or 0.0
     x[parameters.slices["neck"].start + 1] = (eyes or 0.0) - (shoulders or 0.0)

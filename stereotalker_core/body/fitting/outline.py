@@ -19,8 +19,7 @@ _WORK = 384  # px; the silhouette is compared at this size
 _POINTS = 260  # points of the outline that are compared
 _ROUNDS, _ROUNDS_ON_MESH = 7, 4  # with few points the outline has more to say
 _EVERY = 6  # mesh points, but for lids and lips, that hold the face while the outline is followed
-_LOOSER = 2.5  # times as uncertain as before are they then: as hard as before they hold the trunk, too, which turns less
-_STEPS, _STEPS_ON_MESH = 3, 6  # of a fit to one estimate of the edge
+_LOOSER = 4.0  # times as uncertain as before are they then: as hard as before they hold the trunk, too, which turns less
 _SHARES = (0.06, 0.03, 0.02)  # face heights; the first rounds only know about where the edge belongs
 _HAIR_DOUBT = 3.0  # times as uncertain is the outline of hair about the head below it
 _HELD = frozenset((*LIPS, *EYE_CONTOURS["L"], *EYE_CONTOURS["R"]))
@@ -120,8 +119,7 @@ def follow_outline(
         sigma = max(1.0, _SHARES[min(k, 2)] * height) * math.sqrt(max(1.0, len(keep) / 100))
         doubt = torch.where(scalp[contour.vertices[keep]] & meshed, _HAIR_DOUBT * sigma, sigma)
         pull = Pull(contour.vertices[keep], pixel / outline.factor, contour.normal[keep], doubt.to(pixel))
-        steps = (0, _STEPS_ON_MESH if meshed else _STEPS)
         fit = fit_pose(
-            body, keypoints, outline.size, start=fit, pull=pull, iterations=steps, prior=prior, expression=expression
+            body, keypoints, outline.size, start=fit, pull=pull, iterations=(0, 3), prior=prior, expression=expression
         )
     return fit
