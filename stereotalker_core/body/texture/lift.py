@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...pixels.dilation import largest_around
+from ...pixels.means import mean_around
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes, strange_beside_arms
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
@@ -32,6 +33,8 @@ from .portrait_view import PortraitView, Trust
 from .texels import ATLAS, Lifter
 
 _GUTTER = 2  # texels around an island that bilinear look-ups at its border see
+_NEIGHBOUR = 0.05  # of the squares around a texel: less than one of nine is a rounding error
+_RIM = 3  # texels by which the own view goes on beyond what it surely shows
 _SURE = 0.9  # visibility from which an eye or a tooth counts as seen where the fit may be off by a pixel
 
 
@@ -168,8 +171,23 @@ def _crisp(
     fineness = view.fineness * min(1.0, LARGEST_SIDE / max(view.rows, view.columns))
     shown = view.front(lifter.corners, lifter.weight)
     own, told = to_atlas(lifter, torch.lerp(filled, colour, shown[:, None]), confidence, shown)
+    own, told = spread(own, told)
     own = torch.cat([sharpened(own, torch.maximum(crisp, told), fineness), told])
     return sharpened(atlas, crisp, fineness), visibility, _below_the_head(lifter, own)
+
+
+def spread(own: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+    """Let the surely told texels of the own view (3, A, A), told (1, A, A), go on for _RIM texels -> the same.
+
+    At the edges of limbs, and of what lies before them, texels are half seen or not at all. A pose that differs by a
+    degree shows them, as lines of another colour along the arms."""
+    sure = (told > _SURE).to(own)
+    colour, known = own * sure, sure
+    for _ in range(_RIM):
+        weight = mean_around(known[None], 1)[0]
+        near = mean_around((colour * known)[None], 1)[0] / weight.clamp_min(1e-6)
+        colour, known = torch.where(known > 0, colour, near), torch.maximum(known, (weight > _NEIGHBOUR).to(known))
+    return torch.where(known > 0, colour, own), torch.maximum(told, known)
 
 
 class _Believed(NamedTuple):
