@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
 from ...pixels.inpaint_places import push_pull
 from ...pixels.means import mean_around, share_near
@@ -38,11 +39,18 @@ _BAND = 0.15  # m above the edge that tell it
 _MEANS, _ONE_CLOTH = 0.03, 0.10  # m of a mean from which plain cloth differs by no more than so many colour units
 _GRAIN = 0.006  # m over which the weave is averaged away
 _TONE = 0.15  # colour units by which cloth below the edge may follow a column above it
-_PATTERN = 0.24  # colour units of the detail of a patterned cloth
+_SHIFT = 0.4  # by which all of it may
+_PATTERN, _DENSE = 0.09, 0.4  # colour units of the detail of a patterned cloth, in all but this share of its places
+_SPECK = 0.008  # m, half of the widest speck in a cloth
+_PLACE = 0.02  # m of such a place: a placket or a pocket on plain cloth is no pattern
 _SQUARES = (0.05, 0.035, 0.022)  # m of the squares in which it is laid, the first of which enough is seen
 _FINE = 0.005  # m over which what an opening shows is averaged: a knot or a collar tip is no pattern
 _OFF = 1.0  # of its width that the middle of an opening may lie from that of the body
 _TIE = 0.05  # m of other columns in an opening that may have the outer cloth's colour: a tie
+_BESIDE, _CUT = 0.006, 0.18  # m on either side of an opening's border, and the step of colour there: a shade has none
+_STRIPE, _BROAD = 0.03, 0.012  # m above the edge from which lines go on, and m of the mean that is not line but shading
+_SLANT, _DEEPEST = 0.6, 0.35  # by which lines may lean, and their greatest depth in colour units
+_GO_ON = 0.09  # m over which they fade
 _LAPEL = 0.065  # m that a lapel is wide at the edge
 
 
@@ -70,32 +78,46 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
     height, width = picture.shape[-2:]
     below = max(8, round(DEPTH * metre))
     outer = _outer(picture, sure, metre)
-    opening = _opening(picture, outer, metre, middle)
     whole = sure if float((outer & sure).float().mean()) < _LEAST_OUTER else sure & outer
     canvas = torch.cat([picture, picture[:, -1:].expand(-1, below, -1)], 1)
     hole = torch.ones_like(canvas[:1], dtype=torch.bool)
     hole[0, :height] = ~_without_rim(whole)
     plain = evened(complete(canvas, hole), ~hole[0], metre)
-    laid = _quilted(picture, ~hole[0, :height], below, metre)
-    cloth = _meeting(plain[:, height:], picture, outer, metre) if laid is None else laid
+    laid = _quilted(picture, ~hole[0, :height], sure, below, metre)
+    opening = _opening(picture, outer if laid is None else _closed(outer, metre), metre, middle)
+    if laid is None:
+        cloth = _meeting(plain[:, height:], picture, outer, metre)
+        cloth = cloth + _lines(picture, ~hole[0, :height] & outer, below, metre)
+    else:
+        cloth = laid
     cloth = cloth + _folds(cloth, picture, whole, metre)
     front = cloth if opening is None else _with_opening(cloth, picture, opening, metre)
     plain = torch.cat([plain[:, :height], cloth], 1)
     return torch.cat([picture, front], 1).clamp(-1, 1), plain.clamp(-1, 1)
 
 
-def _quilted(picture: Tensor, known: Tensor, below: int, metre: float) -> Tensor | None:
+def _quilted(picture: Tensor, known: Tensor, sure: Tensor, below: int, metre: float) -> Tensor | None:
     """Synthesise a patterned cloth (3, below, w) from square patches of its picture; None where it has no pattern.
 
-    picture: (3, h, w); known: (h, w) bool, pixels of this cloth; below: rows to synthesise; metre: px per metre."""
-    detail = (picture - mean_around(picture, max(1, round(0.008 * metre)))).square().sum(0)[known]
-    if not len(detail) or float(detail.mean()) < _PATTERN**2:
+    picture: (3, h, w); known: (h, w) bool, pixels of this cloth; sure: (h, w) bool, where it was photographed; below:
+        rows to synthesise; metre: px per metre."""
+    detail = (picture - mean_around(picture, max(1, round(0.008 * metre)))).square().sum(0, keepdim=True)
+    radius, there = max(1, round(_PLACE * metre)), known[None].to(picture)
+    dense = (mean_around(detail * there, radius) / mean_around(there, radius).clamp_min(1e-6))[0]
+    if not bool(known.any()) or float(dense[known].sort().values[int(_DENSE * int(known.sum()))]) < _PATTERN**2:
         return None
+    whole = _closed(known, metre) & sure & (dense > (0.75 * _PATTERN) ** 2)  # plain patches meet best, and would take over
     for side in _SQUARES:
-        laid = quilt(picture, known, (below, picture.shape[-1]), max(6, round(side * metre)))
+        laid = quilt(picture, whole, (below, picture.shape[-1]), max(6, round(side * metre)))
         if laid is not None:
             return laid
     return None
+
+
+def _closed(cloth: Tensor, metre: float) -> Tensor:
+    """Return (h, w) bool: a cloth with the sequins and dots of other colours in it; metre: px per metre."""
+    radius = max(1, round(_SPECK * metre))
+    return -largest_around(-largest_around(cloth.float(), radius), radius) > 0.5
 
 
 def _outer(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
@@ -143,11 +165,23 @@ def _opening(picture: Tensor, outer: Tensor, metre: float, middle: float) -> Ope
     central = abs((left + right) / 2 - middle) < _OFF * (right - left)
     if not _NARROW < wide < _WIDE or float(pure) < _PURE or not central:
         return None
+    if _step(picture, int(left), int(right), metre) < _CUT:
+        return None
     high, low = torch.tensor(runs[-1]).double(), torch.tensor(runs[0]).double()
     closing = float((high[1] - high[0]) - (low[1] - low[0])) / max(1, len(runs) - 1)  # px of width a px
     meets = (right - left) / max(closing, 1e-6)
     meets = min(max(meets, _MEETS[0] * metre), _MEETS[1] * metre)
     return Opening(left, right, (right - left) / 2 / meets)
+
+
+def _step(picture: Tensor, left: int, right: int, metre: float) -> float:
+    """Return the mean step of colour over the borders, columns left and right, of an opening in the lower edge of a
+    picture (3, h, w)."""
+    row, r = picture[:, -max(1, round(_EDGE * metre)) :].mean(1), max(1, round(_BESIDE * metre))
+    pairs = ((row[:, left : left + r], row[:, max(0, left - 2 * r) : max(1, left - r)]),
+             (row[:, max(0, right + 1 - r) : right + 1], row[:, right + r : right + 2 * r]))  # fmt: skip
+    steps = [float((one.mean(1) - other.mean(1)).norm()) for one, other in pairs if one.numel() and other.numel()]
+    return sum(steps) / max(1, len(steps))
 
 
 def _run(outer: Tensor, middle: float, gap: float) -> tuple[int, int] | None:
@@ -190,20 +224,58 @@ def evened(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
 
 
 def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Tensor:
-    """Shift the tone of the cloth (3, b, w) below the edge to that of the columns above it; the shift fades over DEPTH
-    / 4.
+    """Shift the tone of the cloth (3, b, w) below the edge to that of the cloth above it, then of the columns above it;
+    the latter shift fades over DEPTH / 4.
 
     picture: (3, h, w) above the edge; outer: (h, w) bool, its outermost cloth; metre: px per metre."""
     rows = max(2, round(_EDGE * metre))
     weight = outer[-rows:].to(picture).sum(0)
     above = (picture[:, -rows:] * outer[-rows:]).sum(1) / weight.clamp_min(1)
-    difference = (above - cloth[:, :rows].mean(1)).clamp(-_TONE, _TONE) * (weight > 0)
+    difference = above - cloth[:, :rows].mean(1)
+    if bool((weight > 0).any()):
+        whole = difference[:, weight > 0].median(1, keepdim=True).values.clamp(-_SHIFT, _SHIFT)
+        cloth, difference = cloth + whole[..., None], difference - whole
+    difference = difference.clamp(-_TONE, _TONE) * (weight > 0)
     radius = max(1, round(0.02 * metre))
     both = F.pad(torch.cat([difference, (weight > 0).to(picture)[None]])[None], (radius, radius), mode="replicate")
     soft = F.avg_pool1d(both, 2 * radius + 1, 1)[0]
     smooth = soft[:3] / soft[3:].clamp_min(0.1)
     fade = torch.exp(-torch.arange(cloth.shape[1], device=cloth.device) / (0.25 * DEPTH * metre))
     return cloth + smooth[:, None] * fade[None, :, None]
+
+
+def _lines(picture: Tensor, cloth: Tensor, rows: int, metre: float) -> Tensor:
+    """Let pleats, seams, plackets and folds that leave the picture go on below its edge -> (3, rows, w), to be added.
+
+    picture: (3, h, w) above the edge; cloth: (h, w) bool, the outermost cloth; metre: px per metre.
+
+    A column's line is the mean along its own slope, which a structure tensor tells, of what the last rows differ from
+    their broad mean; so a weave averages out."""
+    high, width = min(picture.shape[1], max(4, round(_STRIPE * metre))), picture.shape[-1]
+    strip, there = picture[:, -high:], cloth[None, -high:].to(picture)
+    radius = max(1, round(_BROAD * metre))
+    soft = mean_around(strip * there, radius) / mean_around(there, radius).clamp_min(1e-3)
+    detail = ((strip - soft) * there).clamp(-_DEEPEST, _DEEPEST)
+    luma = mean_around(detail.mean(0, keepdim=True), 1)[0]
+    across, down = F.pad(luma[:, 2:] - luma[:, :-2], (1, 1)), F.pad(luma[2:] - luma[:-2], (0, 0, 1, 1))
+    both = torch.stack([across * down, across.square()]).sum(1)[:, None]
+    tensor = F.avg_pool1d(F.pad(both, (radius, radius), mode="replicate"), 2 * radius + 1, 1)[:, 0]
+    slope = (-tensor[0] / tensor[1].clamp_min(1e-9)).clamp(-_SLANT, _SLANT)
+    x = torch.arange(width, device=picture.device) + 0.5
+    y = torch.arange(high, device=picture.device) + 0.5
+    leaning = x + slope * (y - high)[:, None]
+    line = _at(torch.cat([detail, there]), leaning, y)
+    line = line[:3].sum(1) / line[3:].sum(1).clamp_min(high / 2)
+    y = torch.arange(rows, device=picture.device) + 0.5
+    out = _at(line[:, None], x - slope * y[:, None], torch.full_like(y, 0.5))
+    return out * torch.exp(-y / (_GO_ON * metre))[:, None]
+
+
+def _at(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the values of a picture (C, h, w) at columns x (b, n) and rows y (b,), px -> (C, b, n); 0 outside."""
+    height, width = picture.shape[1:]
+    grid = torch.stack([x / width * 2 - 1, (y / height * 2 - 1)[:, None].expand_as(x)], -1)
+    return F.grid_sample(picture[None], grid[None], align_corners=False)[0]
 
 
 def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor:
