@@ -2,9 +2,9 @@
 
     python tools/body/smooth_chest.py
 
-MakeHuman's chest has them in rings of vertices a millimetre apart. A person in clothes has none: on photographs each left
-a ring in the cloth, where neighbouring facets are seen, sharpened and lit from different sides. The surface there is
-spanned anew from its border, as a harmonic function of the texture coordinates, so that it is smooth and all of its
+MakeHuman's chest has them in rings of vertices a millimetre apart. A person in clothes has none: on photographs each
+left a ring in the cloth, where neighbouring facets are seen, sharpened and lit from different sides. The surface there
+is spanned anew from its border, as a harmonic function of the texture coordinates, so that it is smooth and all of its
 texels are about equally large. Means and bases are linear in the vertices, so the same weights serve all of them.
 """
 

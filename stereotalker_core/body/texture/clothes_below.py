@@ -1,9 +1,10 @@
 """The continuation of a picture of clothes below its lower edge: the coat closes, the tie hangs down, cloth folds.
 
 The outermost cloth, without collars, hair or jewellery, is synthesised from patches of itself: a pattern by quilting
-(pixels/quilting.py), plain cloth by inpaint.py. Other cloth in the middle (a shirt and a tie in a jacket) is
-continued column by column, while the two sides of the coat close over it along the directions of their edges; below
-the point where they meet they overlap, with a button."""
+(pixels/quilting.py), plain cloth by inpaint.py, with its weave (pixels/random_phase.py) and with the pleats and seams
+that leave the picture (pixels/lines.py). Other cloth in the middle (a shirt and a tie in a jacket) is continued column
+by column, while the two sides of the coat close over it along the directions of their edges; below the point where they
+meet they overlap, with a button."""
 
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ from torch import Tensor
 from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
 from ...pixels.inpaint_places import push_pull
+from ...pixels.lines import lines_below
 from ...pixels.means import mean_around, share_near
 from ...pixels.quilting import quilt
+from ...pixels.random_phase import noise_like, quiet_square
 
 DEPTH = 0.45  # m that the clothes go on
 _EDGE = 0.010  # m at the edge whose mean is the colour of a column
@@ -32,24 +35,23 @@ _MEETS = (0.20, 0.30)  # m below the edge between which a coat closes
 _WIDENS = 2.0  # per m, of a tie
 _LAP = 0.0025  # m of the edge of cloth that lies over other cloth, and its shadow
 _BUTTON = 0.0075  # m, its radius
-_FOLDS = 0.14  # colour units, of the deepest folds of what hangs
+_FOLDS = 0.19  # colour units, of the deepest folds of what hangs
 _ROUND, _SETS_IN = 0.005, 0.05  # m over which a fold bends, and over which folds set in below the edge
 _RUMPLED = 0.9  # share of the seen cloth's pixels, the calmest, that tell how rumpled it is: no collars, no seams
 _BAND = 0.15  # m above the edge that tell it
 _MEANS, _ONE_CLOTH = 0.03, 0.10  # m of a mean from which plain cloth differs by no more than so many colour units
 _GRAIN = 0.006  # m over which the weave is averaged away
-_TONE = 0.15  # colour units by which cloth below the edge may follow a column above it
-_SHIFT = 0.4  # by which all of it may
+_TONE, _SHIFT = 0.15, 0.4  # colour units by which cloth below the edge may follow a column above it, and all of it
 _PATTERN, _DENSE = 0.09, 0.4  # colour units of the detail of a patterned cloth, in all but this share of its places
 _SPECK = 0.008  # m, half of the widest speck in a cloth
 _PLACE = 0.02  # m of such a place: a placket or a pocket on plain cloth is no pattern
 _SQUARES = (0.05, 0.035, 0.022)  # m of the squares in which it is laid, the first of which enough is seen
+_QUIET = 0.25  # share of the squares of a plain cloth that are quieter than the one whose weave is taken
 _FINE = 0.005  # m over which what an opening shows is averaged: a knot or a collar tip is no pattern
 _OFF = 1.0  # of its width that the middle of an opening may lie from that of the body
 _TIE = 0.05  # m of other columns in an opening that may have the outer cloth's colour: a tie
 _BESIDE, _CUT = 0.006, 0.18  # m on either side of an opening's border, and the step of colour there: a shade has none
 _STRIPE, _BROAD = 0.03, 0.012  # m above the edge from which lines go on, and m of the mean that is not line but shading
-_SLANT, _DEEPEST = 0.6, 0.35  # by which lines may lean, and their greatest depth in colour units
 _GO_ON = 0.09  # m over which they fade
 _LAPEL = 0.065  # m that a lapel is wide at the edge
 
@@ -85,11 +87,11 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
     plain = evened(complete(canvas, hole), ~hole[0], metre)
     laid = _quilted(picture, ~hole[0, :height], sure, below, metre)
     opening = _opening(picture, outer if laid is None else _closed(outer, metre), metre, middle)
-    if laid is None:
+    cloth = laid
+    if cloth is None:
         cloth = _meeting(plain[:, height:], picture, outer, metre)
         cloth = cloth + _lines(picture, ~hole[0, :height] & outer, below, metre)
-    else:
-        cloth = laid
+    cloth = cloth + _weave(cloth, picture, ~hole[0, :height] & outer, metre)
     cloth = cloth + _folds(cloth, picture, whole, metre)
     front = cloth if opening is None else _with_opening(cloth, picture, opening, metre)
     plain = torch.cat([plain[:, :height], cloth], 1)
@@ -106,7 +108,8 @@ def _quilted(picture: Tensor, known: Tensor, sure: Tensor, below: int, metre: fl
     dense = (mean_around(detail * there, radius) / mean_around(there, radius).clamp_min(1e-6))[0]
     if not bool(known.any()) or float(dense[known].sort().values[int(_DENSE * int(known.sum()))]) < _PATTERN**2:
         return None
-    whole = _closed(known, metre) & sure & (dense > (0.75 * _PATTERN) ** 2)  # plain patches meet best, and would take over
+    # plain patches meet best and would take over
+    whole = _closed(known, metre) & sure & (dense > (0.75 * _PATTERN) ** 2)
     for side in _SQUARES:
         laid = quilt(picture, whole, (below, picture.shape[-1]), max(6, round(side * metre)))
         if laid is not None:
@@ -247,35 +250,25 @@ def _meeting(cloth: Tensor, picture: Tensor, outer: Tensor, metre: float) -> Ten
 def _lines(picture: Tensor, cloth: Tensor, rows: int, metre: float) -> Tensor:
     """Let pleats, seams, plackets and folds that leave the picture go on below its edge -> (3, rows, w), to be added.
 
-    picture: (3, h, w) above the edge; cloth: (h, w) bool, the outermost cloth; metre: px per metre.
-
-    A column's line is the mean along its own slope, which a structure tensor tells, of what the last rows differ from
-    their broad mean; so a weave averages out."""
-    high, width = min(picture.shape[1], max(4, round(_STRIPE * metre))), picture.shape[-1]
-    strip, there = picture[:, -high:], cloth[None, -high:].to(picture)
-    radius = max(1, round(_BROAD * metre))
-    soft = mean_around(strip * there, radius) / mean_around(there, radius).clamp_min(1e-3)
-    detail = ((strip - soft) * there).clamp(-_DEEPEST, _DEEPEST)
-    luma = mean_around(detail.mean(0, keepdim=True), 1)[0]
-    across, down = F.pad(luma[:, 2:] - luma[:, :-2], (1, 1)), F.pad(luma[2:] - luma[:-2], (0, 0, 1, 1))
-    both = torch.stack([across * down, across.square()]).sum(1)[:, None]
-    tensor = F.avg_pool1d(F.pad(both, (radius, radius), mode="replicate"), 2 * radius + 1, 1)[:, 0]
-    slope = (-tensor[0] / tensor[1].clamp_min(1e-9)).clamp(-_SLANT, _SLANT)
-    x = torch.arange(width, device=picture.device) + 0.5
-    y = torch.arange(high, device=picture.device) + 0.5
-    leaning = x + slope * (y - high)[:, None]
-    line = _at(torch.cat([detail, there]), leaning, y)
-    line = line[:3].sum(1) / line[3:].sum(1).clamp_min(high / 2)
+    picture: (3, h, w) above the edge; cloth: (h, w) bool, the outermost cloth; metre: px per metre."""
+    high = min(picture.shape[1], max(4, round(_STRIPE * metre)))
+    line = lines_below(picture[:, -high:], cloth[-high:], rows, max(1, round(_BROAD * metre)))
     y = torch.arange(rows, device=picture.device) + 0.5
-    out = _at(line[:, None], x - slope * y[:, None], torch.full_like(y, 0.5))
-    return out * torch.exp(-y / (_GO_ON * metre))[:, None]
+    return line * torch.exp(-y / (_GO_ON * metre))[:, None]
 
 
-def _at(picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return the values of a picture (C, h, w) at columns x (b, n) and rows y (b,), px -> (C, b, n); 0 outside."""
-    height, width = picture.shape[1:]
-    grid = torch.stack([x / width * 2 - 1, (y / height * 2 - 1)[:, None].expand_as(x)], -1)
-    return F.grid_sample(picture[None], grid[None], align_corners=False)[0]
+def _weave(cloth: Tensor, picture: Tensor, known: Tensor, metre: float) -> Tensor:
+    """Return what the weave of cloth (3, b, w) below the edge lacks beside the seen one's -> (3, b, w), to be added.
+
+    picture: (3, h, w) above the edge; known: (h, w) bool, pixels of this cloth; metre: px per metre."""
+    radius = max(1, round(_GRAIN * metre))
+    for side in (max(8, round(s * metre)) for s in _SQUARES[1:]):
+        square = quiet_square(picture - mean_around(picture, radius), known, side, _QUIET)
+        if square is not None:
+            ours = (cloth - mean_around(cloth, radius)).square().mean()
+            lacking = 1 - float(ours / square.square().mean().clamp_min(1e-9))
+            return noise_like(square, cloth.shape[1:]) * max(0.0, lacking) ** 0.5
+    return torch.zeros_like(cloth)
 
 
 def _folds(cloth: Tensor, picture: Tensor, seen: Tensor, metre: float) -> Tensor:
