@@ -37,7 +37,8 @@ def _slopes(detail: Tensor, broad: int) -> Tensor:
     luma = mean_around(detail.mean(0, keepdim=True), 1)[0]
     across, down = F.pad(luma[:, 2:] - luma[:, :-2], (1, 1)), F.pad(luma[2:] - luma[:-2], (0, 0, 1, 1))
     tensor = torch.stack([across * down, across.square()]).sum(1)[:, None]
-    tensor = F.avg_pool1d(F.pad(tensor, (broad, broad), mode="replicate"), 2 * broad + 1, 1)[:, 0]
+    far = min(3 * broad, detail.shape[2] - 1)  # a line leans out of its own columns, and must find its slope there
+    tensor = F.avg_pool1d(F.pad(tensor, (far, far), mode="replicate"), 2 * far + 1, 1)[:, 0]
     return (-tensor[0] / tensor[1].clamp_min(1e-9)).clamp(-_SLANT, _SLANT)
 
 

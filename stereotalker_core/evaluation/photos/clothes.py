@@ -21,7 +21,7 @@ _GAP = 0.015  # m around the edge that belong to neither
 _RIM = 3  # px of the clothes' outline that do not count
 _CALM = 0.9  # share of the pixels
 _FEW = 200  # px that make a figure
-_PORTRAIT_END = 0.49  # m above the hips' joint at which head-and-shoulder portraits end (median of 10)
+_PORTRAIT_END = 0.46  # m above the hips' joint at which head-and-shoulder portraits end (median of 12)
 
 
 def below_edge_detail(models: Models, identity: Identity, motion: Motion, size: int) -> tuple[float, float]:

@@ -1,16 +1,18 @@
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from stereotalker_core.body.fitting.fit import fit_portrait, gather_evidence
+from stereotalker_core.body.fitting import outline
+from stereotalker_core.body.fitting.fit import fit_points, fit_portrait, gather_evidence
 from stereotalker_core.body.fitting.fit_pose import fit_pose
 from stereotalker_core.body.fitting.fit_shell import ShellSolver, fit_shell, outer_contour, silhouette_iou
 from stereotalker_core.body.fitting.outline import follow_outline, outline_of
 from stereotalker_core.body.fitting.point_model import PointModel
-from stereotalker_core.body.fitting.pose_parameters import Parameters
+from stereotalker_core.body.fitting.pose_parameters import DISTANCE, Parameters
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import rasterize
 from stereotalker_core.body.shell_prior import load_shell_prior
@@ -279,6 +281,46 @@ def test_outline_and_prior_find_hair_and_clothes(body, person, fitted):
     prior = load_shell_prior()
     assert fit.shell.shape == (body.n_vertices,) and float(fit.coefficients.abs().max()) <= 3
     assert torch.allclose(fit.shell, prior.offsets(fit.coefficients))
+
+
+def test_the_trunk_turns_as_its_outline_tells(body, monkeypatch):
+    """A face mesh must not hold the trunk: people whose trunk is turned and whose face is not are found turned."""
+    errors = {1.0: [], 4.0: []}
+    for turn in (-16.0, 14.0):
+        keypoints, mask = _turned(body, turn)
+        for looser, found in errors.items():
+            monkeypatch.setattr(outline, "_LOOSER", looser)
+            fit = fit_pose(body, keypoints, SIZE)
+            fit = follow_outline(body, fit, keypoints, outline_of(mask, fit.intrinsics), torch.zeros(52))
+            bones = fit.posed(body).bones[0]
+            left, right = (bones[body.bone_index[f"upperarm01.{side}"]] for side in "LR")
+            across = fit.world_to_camera[:3, :3] @ (left - right)
+            found.append(abs(math.degrees(math.atan2(float(across[2]), float(across[0]))) - turn))
+            assert abs(float(fit.world_to_camera[2, 3]) - DISTANCE) < 0.2
+    assert sum(errors[4.0]) / 2 < 6 and sum(errors[4.0]) < sum(errors[1.0])
+
+
+def _turned(body, degrees):
+    """Return the mesh, shoulder and elbow points and the mask of a person whose trunk alone is turned to their left."""
+    rotations = torch.zeros(49, 3)
+    rotations[JOINT_INDEX["root"], 2] = math.radians(degrees)
+    for share, joint in ((0.25, "neck01"), (0.25, "neck02"), (0.25, "neck03"), (0.25, "head")):
+        rotations[JOINT_INDEX[joint], 2] = -share * math.radians(degrees)
+    for side, sign in (("L", 1), ("R", -1)):
+        rotations[JOINT_INDEX[f"upperarm01.{side}"], 1] = 0.5 * sign
+    rest = body.rest(torch.zeros(1, body.n_shape), load_shell_prior().mean[None])
+    posed = body.pose(rest, rotations[None])
+    camera = look_at(torch.tensor([0.0, -0.02, 0.45]), torch.zeros(1), torch.zeros(1), torch.full((1,), 2.2))[0]
+    intrinsics = intrinsics_for(0.9, 2.2, SIZE)
+    mask = (rasterize(project(posed.vertices, camera[None], intrinsics), body.triangles, SIZE).depth > 0).float()
+    bare = body.pose(body.rest(torch.zeros(1, body.n_shape)), rotations[None])
+    mesh = (bare.vertices[0, body.mesh_vertices] * body.mesh_weights[..., None]).sum(1)
+    names = ("body.left_shoulder", "body.right_shoulder", "body.left_elbow", "body.right_elbow")
+    points = body.keypoints(bare.vertices, bare.bones)[0, [body.keypoint_index[n] for n in names]]
+    pixels = project(torch.cat([mesh, points])[None], camera[None], intrinsics)[0, :, :2]
+    pixels = pixels + 0.3 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(6))
+    found = Keypoints((*(f"mesh.{i}" for i in range(len(mesh))), *names), pixels, torch.full((len(pixels),), 1.0))
+    return fit_points(found), mask
 
 
 def test_shell_prior_is_a_symmetric_basis(body):

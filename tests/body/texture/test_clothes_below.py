@@ -69,3 +69,44 @@ def test_pieces_of_plain_cloth_bring_no_tone_with_them():
     assert float((out - 0.1 - rows)[:, 50:80].mean().abs()) < 0.03 and float((out - 0.1 - rows).abs().max()) < 0.12
     checked = painted + 0.3 * ((torch.arange(90) // 6) % 2)
     assert torch.equal(evened(checked, sure, METRE), checked)
+
+
+def _cloth(height=100, width=240, noise=0.02):
+    return 0.3 + noise * torch.randn(3, height, width, generator=torch.Generator().manual_seed(3))
+
+
+def test_a_shade_is_no_opening():
+    """A dress that is darker in the middle has no buttons below."""
+    x = torch.arange(240)
+    picture = _cloth() - 0.5 * torch.exp(-((x - 120) / 30.0).square())
+    front, plain = continued(picture, torch.ones(100, 240, dtype=torch.bool), METRE, 120.0)
+    assert torch.equal(front[:, 100:], plain[:, 100:])
+
+
+def test_sequins_go_on_and_a_row_of_buttons_does_not():
+    blobs = torch.randn(1, 1, 50, 120, generator=torch.Generator().manual_seed(4))
+    sequins, buttons = _cloth() + 0.1 * blobs[0].repeat_interleave(2, 1).repeat_interleave(2, 2), _cloth()
+    sequins[:, 2::11, 2::9] = 1.0
+    buttons[:, 10::30, 118:124] = -0.8
+    known = torch.ones(100, 240, dtype=torch.bool)
+    dotted, plain = (continued(picture, known, METRE, 120.0)[0][:, 110:] for picture in (sequins, buttons))
+    assert float((dotted > 0.8).float().mean()) > 0.5 * float((sequins > 0.8).float().mean())
+    assert float((plain < -0.4).float().mean()) == 0
+
+
+def test_plain_cloth_keeps_its_weave_and_its_tone():
+    y = torch.arange(100)[:, None]
+    picture = _cloth(noise=0.05) - 0.002 * (100 - y)  # brighter towards the edge
+    front, _ = continued(picture, torch.ones(100, 240, dtype=torch.bool), METRE, 120.0)
+    below = front[:, 105:]
+    seen, gone_on = (p.diff(dim=2).square().mean() for p in (picture, below))
+    assert 0.6 < float(gone_on / seen) < 1.4
+    assert float((below.mean() - picture[:, -4:].mean()).abs()) < 0.08
+
+
+def test_a_seam_goes_on_below_the_edge():
+    picture = _cloth(noise=0.0)
+    picture[:, :, 60:63] -= 0.1
+    front, _ = continued(picture, torch.ones(100, 240, dtype=torch.bool), METRE, 120.0)
+    row = front[0, 110]
+    assert float(row[61]) < float(row[45:57].mean()) - 0.03

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from stereotalker_core.body.model import HalfBody
 from stereotalker_core.body.rasterize import interpolate, rasterize
-from stereotalker_core.body.texture.lift import lift_portrait
+from stereotalker_core.body.texture.lift import lift_portrait, spread
 from stereotalker_core.body.texture.portrait_view import PortraitView, Trust
 from stereotalker_core.body.texture.texels import Lifter
 from stereotalker_core.geometry.projection import intrinsics_for, look_at, project
@@ -190,3 +190,14 @@ def test_large_texels_are_means_over_their_area(scene):
     near = view.place(*told)[1] > 0.3  # at grazing angles perspective bends the steps
     assert float((found - total).abs()[changed & near].mean()) < 0.05
     assert float(found[changed].std()) < 0.8 * float(colour[changed].std())  # what was black or white is grey
+
+
+def test_the_own_view_goes_on_a_little_beyond_its_edges():
+    """Half-seen texels of another colour at an edge take the colour beside them; far ones are not told."""
+    own, told = torch.full((3, 40, 40), 0.9), torch.zeros(1, 40, 40)
+    own[:, :, :20], told[:, :, :20] = -0.5, 1.0
+    own[:, :, 20], told[:, :, 20] = 0.3, 0.4
+    colour, known = spread(own, told)
+    assert torch.allclose(colour[:, :, :23], torch.tensor(-0.5), atol=1e-4)
+    assert torch.equal(colour[:, :, 23:], own[:, :, 23:])
+    assert bool((known[:, :, :23] == 1).all()) and not bool(known[:, :, 23:].any())
