@@ -12,7 +12,7 @@ from ...geometry.skeleton import JOINT_INDEX, N_JOINTS, NECK_SHARE, SHOULDER_SHA
 from ..model import HalfBody
 
 DISTANCE = 2.1  # m, assumed distance of the portrait's camera from the face
-_BEHIND, _SPREAD = 0.05, 0.05  # m by which the root lies further away, and its spread; people get their size from it
+_BEHIND, _SPREAD = 0.05, 0.08  # m by which the root lies further away, and its spread; people get their size from it
 _LOOSE = 1.5  # sigmas of shape and shell where an outline is followed: one, as people differ, wins over cautious points
 _TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
 _BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
@@ -68,8 +68,8 @@ class Parameters:
             start = self._add(name, [0], [math.radians(sigma_degrees)])
             rows.extend((JOINT_INDEX[j] * 3 + k, start, float(axis[k])) for j in joints for k in range(3))
 
-        joint("root", {"root": 1}, (5, 8, 60))  # people who stand or sit for a portrait hardly lean
-        joint("spine", {"spine03": 0.5, "spine01": 0.5}, (5, 10, 15))
+        joint("root", {"root": 1}, (3, 8, 60))  # people who stand or sit for a portrait hardly lean
+        joint("spine", {"spine03": 0.5, "spine01": 0.5}, (3, 10, 15))
         joint("neck", NECK_SHARE, (12, 10, 25))
         joint("head", {"head": 1}, (4, 4, 6))  # by which it departs from the neck
         for side, sign in (("L", 1), ("R", -1)):
