@@ -12,7 +12,7 @@ from ...geometry.skeleton import JOINT_INDEX, N_JOINTS, NECK_SHARE, SHOULDER_SHA
 from ..model import HalfBody
 
 DISTANCE = 2.1  # m, assumed distance of the portrait's camera from the face
-_BEHIND, _SPREAD = 0.05, 0.08  # m by which the root lies further away, and its spread; people get their size from it
+_BEHIND, _SPREAD = 0.05, 0.15  # m by which the root lies further away, and its spread; people get their size from it
 _LOOSE = 1.5  # sigmas of shape and shell where an outline is followed: one, as people differ, wins over cautious points
 _TIMID = ("tongueOut", "cheekPuff", "jawForward", "mouthRollLower", "mouthRollUpper", "noseSneerLeft", "noseSneerRight")
 _BOLD = ("jawOpen", "mouthSmileLeft", "mouthSmileRight")
