@@ -19,6 +19,7 @@ from ...pixels.lines import lines_below
 from ...pixels.means import mean_around, share_near
 from ...pixels.quilting import quilt
 from ...pixels.random_phase import noise_like, quiet_square
+from ...shapes import size_of
 
 DEPTH = 0.45  # m that the clothes go on
 _EDGE = 0.010  # m at the edge whose mean is the colour of a column
@@ -267,7 +268,7 @@ def _weave(cloth: Tensor, picture: Tensor, known: Tensor, metre: float) -> Tenso
         if square is not None:
             ours = (cloth - mean_around(cloth, radius)).square().mean()
             lacking = 1 - float(ours / square.square().mean().clamp_min(1e-9))
-            return noise_like(square, cloth.shape[1:]) * max(0.0, lacking) ** 0.5
+            return noise_like(square, size_of(cloth)) * max(0.0, lacking) ** 0.5
     return torch.zeros_like(cloth)
 
 
