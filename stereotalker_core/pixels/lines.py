@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .means import mean_around
+from .means import mean_around, mean_within
 
 _SLANT = 0.6  # px across per px down by which lines may lean
 _DEEPEST = 0.35  # colour units (-1..1) of the deepest line
@@ -22,8 +22,7 @@ def lines_below(strip: Tensor, known: Tensor, rows: int, broad: int) -> Tensor:
     tells; so a weave averages out."""
     high, width = strip.shape[1:]
     there = known[None].to(strip)
-    soft = mean_around(strip * there, broad) / mean_around(there, broad).clamp_min(1e-3)
-    detail = ((strip - soft) * there).clamp(-_DEEPEST, _DEEPEST)
+    detail = ((strip - mean_within(strip, there, broad)) * there).clamp(-_DEEPEST, _DEEPEST)
     slope = _slopes(detail, broad)
     x, y = (torch.arange(side, device=strip.device) + 0.5 for side in (width, high))
     sums = _at(torch.cat([detail, there]), x + slope * (y - high)[:, None], y).sum(1)

@@ -26,6 +26,13 @@ def mean_around(values: Tensor, radius: int) -> Tensor:
     return batch if values.dim() == 4 else batch[0]
 
 
+def mean_within(values: Tensor, weight: Tensor, radius: int) -> Tensor:
+    """Return the weighted mean of the square around every pixel of (..., C, H, W); meaningless where all weights are 0.
+
+    values: as in `mean_around`; weight: (..., 1, H, W), not negative; radius: px to either side of the pixel."""
+    return mean_around(values * weight, radius) / mean_around(weight, radius).clamp_min(1e-6)
+
+
 def lent(distance: Tensor, spread: Tensor, values: Tensor) -> Tensor:
     """Return the means (U, C) of values (A, C) by weights exp(-distance / spread), which are a softmax.
 

@@ -8,8 +8,6 @@ is spanned anew from its border, as a harmonic function of the texture coordinat
 texels are about equally large. Means and bases are linear in the vertices, so the same weights serve all of them.
 """
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -28,9 +26,7 @@ def main() -> None:
         tensors, meta = load_tensors(path)
         for name in names:
             tensors[name] = smoothed(tensors[name], inside, weights)
-        part = Path(f"{path}.part")
-        save_tensors(tensors, meta | {"chest": "smoothed by tools/body/smooth_chest.py"}, part)
-        part.replace(path)
+        save_tensors(tensors, meta | {"chest": "smoothed by tools/body/smooth_chest.py"}, path)
 
 
 def spanned(body: HalfBody) -> tuple[Tensor, Tensor]:

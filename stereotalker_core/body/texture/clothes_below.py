@@ -16,7 +16,7 @@ from ...pixels.dilation import largest_around
 from ...pixels.inpaint import complete
 from ...pixels.inpaint_places import push_pull
 from ...pixels.lines import lines_below
-from ...pixels.means import mean_around, share_near
+from ...pixels.means import mean_around, mean_within, share_near
 from ...pixels.quilting import quilt
 from ...pixels.random_phase import noise_like, quiet_square
 from ...shapes import size_of
@@ -90,9 +90,9 @@ def continued(picture: Tensor, sure: Tensor, metre: float, middle: float) -> tup
     opening = _opening(picture, outer if laid is None else _closed(outer, metre), metre, middle)
     cloth = laid
     if cloth is None:
-        cloth = _meeting(plain[:, height:], picture, outer, metre)
-        cloth = cloth + _lines(picture, ~hole[0, :height] & outer, below, metre)
-    cloth = cloth + _weave(cloth, picture, ~hole[0, :height] & outer, metre)
+        seen = ~hole[0, :height] & outer
+        cloth = _meeting(plain[:, height:], picture, outer, metre) + _lines(picture, seen, below, metre)
+        cloth = cloth + _weave(cloth, picture, seen, metre)
     cloth = cloth + _folds(cloth, picture, whole, metre)
     front = cloth if opening is None else _with_opening(cloth, picture, opening, metre)
     plain = torch.cat([plain[:, :height], cloth], 1)
@@ -105,8 +105,7 @@ def _quilted(picture: Tensor, known: Tensor, sure: Tensor, below: int, metre: fl
     picture: (3, h, w); known: (h, w) bool, pixels of this cloth; sure: (h, w) bool, where it was photographed; below:
         rows to synthesise; metre: px per metre."""
     detail = (picture - mean_around(picture, max(1, round(0.008 * metre)))).square().sum(0, keepdim=True)
-    radius, there = max(1, round(_PLACE * metre)), known[None].to(picture)
-    dense = (mean_around(detail * there, radius) / mean_around(there, radius).clamp_min(1e-6))[0]
+    dense = mean_within(detail, known[None].to(picture), max(1, round(_PLACE * metre)))[0]
     if not bool(known.any()) or float(dense[known].sort().values[int(_DENSE * int(known.sum()))]) < _PATTERN**2:
         return None
     # plain patches meet best and would take over
@@ -218,7 +217,7 @@ def evened(picture: Tensor, sure: Tensor, metre: float) -> Tensor:
         return picture
     known = sure[None, None].to(picture)
     radius = max(1, round(_GRAIN * metre))
-    soft = mean_around((picture * known[0])[None], radius) / mean_around(known, radius).clamp_min(1e-6)
+    soft = mean_within(picture[None], known, radius)
     base = push_pull(soft * known, known)[0]
     for _ in range(2):
         base = torch.where(sure, soft[0], mean_around(base, 2 * radius))
@@ -263,8 +262,9 @@ def _weave(cloth: Tensor, picture: Tensor, known: Tensor, metre: float) -> Tenso
 
     picture: (3, h, w) above the edge; known: (h, w) bool, pixels of this cloth; metre: px per metre."""
     radius = max(1, round(_GRAIN * metre))
-    for side in (max(8, round(s * metre)) for s in _SQUARES[1:]):
-        square = quiet_square(picture - mean_around(picture, radius), known, side, _QUIET)
+    grain = picture - mean_around(picture, radius)
+    for side in _SQUARES[1:]:
+        square = quiet_square(grain, known, max(8, round(side * metre)), _QUIET)
         if square is not None:
             ours = (cloth - mean_around(cloth, radius)).square().mean()
             lacking = 1 - float(ours / square.square().mean().clamp_min(1e-9))

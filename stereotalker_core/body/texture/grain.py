@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...pixels.dilation import largest_around
 from ...pixels.materials import unlike
-from ...pixels.means import mean_around
+from ...pixels.means import mean_around, mean_within
 from ...pixels.quilting import quilt
 from ..model import HalfBody
 from .fill import skin_colour
@@ -86,7 +86,7 @@ def _grained(
     if tile is None:
         return atlas
     around = _AREA * radius
-    present = mean_around(energy[None] * taken, around) / mean_around(taken, around).clamp_min(1e-6)
+    present = mean_within(energy[None], taken, around)
     lacking = (wanted - present).clamp_min(0) / tile.square().sum(0).mean().clamp_min(1e-9)
     place = _TILE - 1 - (torch.arange(lifter.size, device=atlas.device).remainder(2 * _TILE - 2) - (_TILE - 1)).abs()
     laid = tile[:, place][:, :, place]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...pixels.dilation import largest_around
-from ...pixels.means import mean_around
+from ...pixels.means import mean_around, mean_within
 from ..model import HalfBody, Posed
 from .clothes import cloth_of, drawn_clothes, strange_beside_arms
 from .fill import LARGEST_SIDE, levelled, lid_colours, plain_priors, registered_priors, sharpened, skin_colour, to_atlas
@@ -182,11 +182,10 @@ def spread(own: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
     At the edges of limbs, and of what lies before them, texels are half seen or not at all. A pose that differs by a
     degree shows them, as lines of another colour along the arms."""
     sure = (told > _SURE).to(own)
-    colour, known = own * sure, sure
+    colour, known = own, sure
     for _ in range(_RIM):
-        weight = mean_around(known[None], 1)[0]
-        near = mean_around((colour * known)[None], 1)[0] / weight.clamp_min(1e-6)
-        colour, known = torch.where(known > 0, colour, near), torch.maximum(known, (weight > _NEIGHBOUR).to(known))
+        colour = torch.where(known > 0, colour, mean_within(colour, known, 1))
+        known = torch.maximum(known, (mean_around(known, 1) > _NEIGHBOUR).to(known))
     return torch.where(known > 0, colour, own), torch.maximum(told, known)
 
 
